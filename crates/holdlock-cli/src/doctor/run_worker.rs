@@ -22,7 +22,7 @@ use crate::exit::{self, Failure};
 use crate::show::{proc_failure, time};
 use crate::sys::descriptors;
 
-/// How long to look for files that a killed worker has left.
+/// How long to look for files that a killed worker has left, if the machine is not busy.
 const SWEEPING: Duration = Duration::from_secs(1);
 
 /// How long a worker may take to end.
@@ -76,7 +76,12 @@ pub(super) fn examine(
             }
             Ok(Word::Finding(finding)) => {
                 mount_known |= [file_system::ID, file_system::READ_ONLY].contains(&&*finding.id);
-                hand_on(finding)?;
+                if let Err(failure) = hand_on(finding) {
+                    if !worker.end() {
+                        sweep(patient, &name, timeout);
+                    }
+                    return Err(failure);
+                }
             }
             Ok(Word::Done) => return Ok(()),
             Err(RecvTimeoutError::Timeout) if worker.is_at_work() => {}
@@ -86,14 +91,17 @@ pub(super) fn examine(
                     let findings = file_system::look_by_name(&patient.path);
                     findings.into_iter().try_for_each(&mut hand_on)?;
                 }
-                let swept = !tried || sweep(patient, &name, timeout.min(SWEEPING));
+                let swept = !tried || sweep(patient, &name, timeout);
                 let left = (!swept).then_some(name.as_str());
                 return hand_on(unresponsive(patient, timeout, &step, left));
             }
             Err(RecvTimeoutError::Disconnected) => {
                 worker.end();
-                sweep(patient, &name, timeout.min(SWEEPING));
-                let message = format!("the worker of the examination ended early, while {step}");
+                let mut message =
+                    format!("the worker of the examination ended early, while {step}");
+                if !sweep(patient, &name, timeout) {
+                    message += &format!("; remove the file {name} if it is left");
+                }
                 return Err(Failure::new(exit::OS_ERROR, message));
             }
         }
@@ -101,11 +109,18 @@ pub(super) fn examine(
 }
 
 /// Removes the files that a killed worker has left. True if certainly no file is left.
-fn sweep(patient: &Patient, name: &str, patience: Duration) -> bool {
-    let Ok(sweeper) = Worker::start(patient, &[name, SWEEP]) else {
+fn sweep(patient: &Patient, name: &str, timeout: Duration) -> bool {
+    let Ok(mut sweeper) = Worker::start(patient, &[name, SWEEP]) else {
         return false;
     };
-    matches!(sweeper.words.recv_timeout(patience), Ok(Word::Done))
+    let deadline = Instant::now() + timeout;
+    loop {
+        match sweeper.words.recv_timeout(timeout.min(SWEEPING)) {
+            Err(RecvTimeoutError::Timeout) if sweeper.is_at_work() && Instant::now() < deadline => {
+            }
+            word => return matches!(word, Ok(Word::Done)),
+        }
+    }
 }
 
 fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&str>) -> Finding {
@@ -184,16 +199,17 @@ impl Worker {
     }
 
     /// Gives the worker time to clean up and end, then kills it and its partners. Does not wait for
-    /// a worker that survives.
-    fn end(&mut self) {
+    /// a worker that survives. Whether it has ended by itself.
+    fn end(&mut self) -> bool {
         drop(self.child.stdin.take());
         if self.ends_soon() {
-            return;
+            return true;
         }
         if let Some(group) = Pid::from_raw(self.child.id() as i32) {
             let _ = kill_process_group(group, Signal::KILL);
         }
         self.ends_soon();
+        false
     }
 
     fn ends_soon(&mut self) -> bool {

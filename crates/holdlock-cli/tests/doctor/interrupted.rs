@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::peers::can_trace;
 use crate::support::{Place, Running, is_gone, wait_for};
 use crate::{left_in, skipped, workers_of};
 
@@ -81,4 +82,19 @@ fn output_without_a_reader_leaves_no_file() {
         });
         assert_eq!(left_in(&own), [""; 0]);
     }
+}
+
+/// The doctor kills a worker that takes too long to remove its files.
+#[test]
+fn output_without_a_reader_leaves_no_file_of_a_slow_worker() {
+    if !can_trace() {
+        return;
+    }
+    let place = Place::new();
+    // The reader ends when the files are there.
+    let script = "strace -f -q -o /dev/null -e trace=unlink,unlinkat \
+                  -e inject=unlink,unlinkat:delay_enter=400000 \
+                  \"$HOLDLOCK\" doctor ./x.lock | sed -n /exclusion-flock/q";
+    assert_eq!(Running::start(place.shell(script)).finish().code(), 0);
+    assert_eq!(left_in(&place.join("")), [""; 0]);
 }

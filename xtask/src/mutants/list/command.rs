@@ -185,6 +185,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "a_killed_holdlock_takes"),
         },
         Mutant {
+            name: "doctor: a worker that was killed for its reader's end is swept up after",
+            file: "doctor/run_worker.rs",
+            with: "if !worker.end() {",
+            without: "if !worker.end() && false {",
+            test: ("command/doctor", "of_a_slow_worker"),
+        },
+        Mutant {
             name: "doctor: the temporary file is not opened by its name",
             file: "doctor/temporary.rs",
             with: "let link = format!(\"/proc/self/fd/{number}\");",
