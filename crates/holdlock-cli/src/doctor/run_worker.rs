@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::finding::Finding;
 use super::worker::{CREATING, SWEEP, WORKER};
 use super::{file_system, mounts, myself, temporary};
+use crate::descendants;
 use crate::exit::{self, Failure};
 use crate::show::{proc_failure, time};
 use crate::sys::descriptors;
@@ -150,7 +151,7 @@ fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&
 struct Worker {
     child: Child,
     words: Receiver<Word>,
-    /// Clock ticks of processor time that it had used when it was last looked at.
+    /// Clock ticks of processor time that it and its partners had used at the last look.
     used: u64,
 }
 
@@ -179,23 +180,27 @@ impl Worker {
         })
     }
 
-    /// Whether the worker is silent because the machine is busy: it runs, is ready to run, or has
-    /// run since the last look. A worker whose file system does not answer sleeps.
+    /// Whether the worker is silent because the machine is busy: it or one of its partners runs, is
+    /// ready to run, or has run since the last look. Where the file system does not answer, all of
+    /// them sleep.
     fn is_at_work(&mut self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.unwrap_or_default();
-        // The name may contain anything, and ends with the last parenthesis.
-        let fields = stat.rsplit(") ").next().unwrap_or_default();
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let ticks = |index: usize| {
-            fields
-                .get(index)
-                .and_then(|field| field.parse::<u64>().ok())
-        };
-        let used = ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0);
-        let worked = used > self.used;
+        let worker = Pid::from_child(&self.child);
+        let partners = descendants::of(worker, &[]).unwrap_or_default();
+        let (mut runs, mut used) = (false, 0);
+        for pid in partners.into_iter().chain([worker]) {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The name may contain anything, and ends with the last parenthesis.
+            let fields = stat.rsplit(") ").next().unwrap_or_default();
+            runs |= fields.starts_with("R ");
+            let ticks = fields.split(' ').skip(11).take(2);
+            used += ticks
+                .filter_map(|field| field.parse::<u64>().ok())
+                .sum::<u64>();
+        }
+        // The time of a partner is gone when that one has ended.
+        let worked = used != self.used;
         self.used = used;
-        worked || fields[0] == "R"
+        worked || runs
     }
 
     /// Gives the worker time to clean up and end, then kills it and its partners. Does not wait for
