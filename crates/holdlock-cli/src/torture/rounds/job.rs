@@ -21,8 +21,9 @@ use crate::torture::worker::{BEAT, WORKER};
 /// The exit code for an engine that does not answer, which only a program with engines has.
 const UNREACHABLE: u8 = 69;
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long a command may work after `holdlock run` was killed. It gets a signal.
-const ORPHAN: Duration = Duration::from_millis(500);
+/// How long a command may work after `holdlock run` was killed. It gets a signal when that process
+/// has closed its files, and that process may have to wait for a processor in between.
+const ORPHAN: Duration = Duration::from_secs(5);
 
 /// What the worker passes to the command.
 pub(in crate::torture) struct Beats {
