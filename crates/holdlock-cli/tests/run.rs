@@ -301,7 +301,7 @@ fn the_lock_file_stays_and_is_not_written() {
 #[test]
 fn a_lock_of_the_other_family_is_warned_of() {
     if !peers::has("python3") {
-        return peers::skipped("python3 is not installed");
+        return;
     }
     let place = Place::new();
     let path = place.join("L");
