@@ -42,6 +42,8 @@ shareable! {
         stopped: AtomicU64,
         /// When the process that is stopped now was stopped. 0: none is.
         stopped_since: AtomicU64,
+        /// When the last killed worker had ended. The highest number: one is ending.
+        died: AtomicU64,
         /// Not 0: a worker has run out of something, and has said so.
         shortage: AtomicU64,
         /// How many holders the run itself has broken.
@@ -215,6 +217,20 @@ impl Board {
             now().saturating_sub(since)
         };
         self.stopped.load(Ordering::SeqCst) + current
+    }
+
+    /// A worker is about to be killed.
+    pub(super) fn death_begins(&self) {
+        self.died.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    pub(super) fn death_is_over(&self) {
+        self.died.store(now(), Ordering::SeqCst);
+    }
+
+    /// Whether a killed worker was ending at this time or later.
+    pub(super) fn has_death_since(&self, time: u64) -> bool {
+        self.died.load(Ordering::SeqCst) >= time
     }
 
     /// Sections so far, of all modes.

@@ -125,6 +125,7 @@ impl Crew {
     pub(super) fn kill(&mut self, index: usize) -> Result<(), Failure> {
         self.go_on_if(|stopped, _| stopped == index);
         let failed = |error| Failure::system("cannot kill a worker", error);
+        self.board.death_begins();
         self.workers[index].child.kill().map_err(failed)?;
         self.kills += 1;
         self.bury(index)?;
@@ -148,6 +149,7 @@ impl Crew {
                 return Err(failed(error.into()));
             }
         }
+        self.board.death_is_over();
         let last = worker.first + worker.count;
         for participant in worker.first..last {
             let words = &self.board.participants[participant];

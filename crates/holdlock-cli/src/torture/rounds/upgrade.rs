@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use holdlock::{FileLock, Request, UpgradeableGuard};
+use holdlock::{Error, FileLock, Request, UpgradeableGuard};
 
 use super::Taker;
 use super::limit::Limit;
 use super::lock::{self, ask_by, ended, limited, released};
+use crate::torture::board::Outcome;
 use crate::torture::event::What;
 use crate::torture::fault::Fault;
 use crate::torture::finding::Kind;
@@ -44,13 +45,14 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     if taker.strikes(Fault::Upgrade) {
         return not_atomic(taker, mode, &lock, guard, before);
     }
-    if taker.random.bool() {
-        upgrade(taker, mode, &mut guard, before);
+    if taker.random.bool() && !upgrade(taker, mode, &mut guard, before) {
+        return;
     }
     released(taker, mode, guard.release());
 }
 
-fn upgrade(taker: &mut Taker, mode: Mode, guard: &mut UpgradeableGuard<'_>, before: u64) {
+/// Whether the lock is still held.
+fn upgrade(taker: &mut Taker, mode: Mode, guard: &mut UpgradeableGuard<'_>, before: u64) -> bool {
     let limit = Limit::choose(&mut taker.random);
     taker.me.ask(UPGRADED, mode, limit.nanos());
     taker.me.note(What::Upgrade, mode, 0);
@@ -60,6 +62,11 @@ fn upgrade(taker: &mut Taker, mode: Mode, guard: &mut UpgradeableGuard<'_>, befo
     });
     let inside = match &answer {
         Ok(()) => UPGRADED,
+        // A killed reader loses its byte before its share of flock(2).
+        Err(Error::NotAtomic(_)) if taker.me.board.has_death_since(taker.me.asked()) => {
+            taker.me.ends(mode, Outcome::Lost);
+            return false;
+        }
         // It still has the right.
         Err(error) => {
             ended(taker, mode, &limit, stopped, error);
@@ -70,6 +77,7 @@ fn upgrade(taker: &mut Taker, mode: Mode, guard: &mut UpgradeableGuard<'_>, befo
     let section = taker.me.enter(mode, inside);
     taker.linger();
     section.leave();
+    true
 }
 
 /// What was read is still there, whether or not the upgrade succeeded.
