@@ -84,14 +84,18 @@ fn the_search_for_a_removed_files_holder_is_cheap() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     let lock = FileLock::open(&path).expect("opens");
-    let before = sys::thread_cpu();
+    let locks = || fs::read_to_string("/proc/locks").map_or(0, |table| table.lines().count());
+    let before = (sys::thread_cpu(), locks());
     for _ in 0..200 {
         fs::remove_file(&path).expect("removed");
         drop(lock.lock().expect("locked"));
     }
-    // About 50 us each; a scan of all processes for each would take far longer.
-    let spent = sys::thread_cpu() - before;
-    assert!(spent < Duration::from_secs(2), "{spent:?}");
+    // About 50 us each, and some microseconds for each lock of another program, such as these tests
+    // in another terminal. A scan of all processes for each would take far longer.
+    let spent = sys::thread_cpu() - before.0;
+    let others = before.1.max(locks()) as u32;
+    let most = Duration::from_secs(2) + others * Duration::from_millis(2);
+    assert!(spent < most, "{spent:?}, with {others} locks");
     queue::eventually("the file is there", || path.exists());
 }
 
