@@ -73,24 +73,27 @@ def test_threads_of_one_object_exclude_one_another(path):
     semaphore = Semaphore(path, 3)
     inside, most = set(), []
     lock = threading.Lock()
+    three = threading.Barrier(3, timeout=100)
 
     def work():
-        for _ in range(20):
+        for number in range(20):
             with semaphore as slot:
                 with lock:
                     assert slot not in inside
                     inside.add(slot)
                     most.append(len(inside))
+                if number == 0:
+                    three.wait()
                 time.sleep(0.0005)
                 with lock:
                     inside.remove(slot)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work) for _ in range(9)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(most) == 160 and max(most) == 3
+    assert len(most) == 180 and max(most) == 3
 
 
 CROWD = """
