@@ -1,6 +1,7 @@
 """Exceptions of signal handlers, such as KeyboardInterrupt, strike anywhere; no lock is lost."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -157,6 +158,49 @@ def test_a_soft_wait_that_is_interrupted_at_any_step_does_not_block_the_next(pat
     assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
 
 
+WAITS = """
+import os, random, signal, sys
+import holdlock
+
+class Struck(BaseException):
+    pass
+
+def strike(number, frame):
+    raise Struck
+
+def wait():
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.0006))
+        try:
+            waiter.acquire(timeout=100)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Struck:
+        return
+    raise AssertionError("the lock is held")
+
+path, strikes = sys.argv[1], int(sys.argv[2])
+holder, waiter = holdlock.SoftFileLock(path), holdlock.SoftFileLock(path, thread_local=False)
+holder.acquire()
+try:
+    waiter.acquire(timeout=0.002)  # loads all modules
+except holdlock.Timeout:
+    pass
+before = os.listdir("/proc/self/fd")
+signal.signal(signal.SIGALRM, strike)
+for _ in range(strikes):
+    wait()
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+assert os.listdir("/proc/self/fd") == before, (os.listdir("/proc/self/fd"), before)
+"""
+
+
+def test_soft_waits_that_are_interrupted_leave_no_descriptor_and_print_nothing(path):
+    waits = [sys.executable, "-c", WAITS, path, "3000"]
+    ended = subprocess.run(waits, capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 class Struck(BaseException):
     pass
 
@@ -193,6 +237,35 @@ def test_an_exception_of_a_signal_handler_ends_a_wait_at_once(path, holder, kind
 
 
 STRIKES = pytest.mark.parametrize("at_each", [at_each_line, at_each_return])
+
+@STRIKES
+def test_a_soft_wait_that_is_struck_anywhere_leaves_no_descriptor(path, monkeypatch, at_each):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda seen: unraisable.append(seen.exc_value))
+    holder, waiter = holdlock.SoftFileLock(path), holdlock.SoftFileLock(path)
+
+    def wait():
+        with pytest.raises(holdlock.Timeout):
+            waiter.acquire(timeout=0.002)
+
+    with holder:
+        wait()
+        before = os.listdir("/proc/self/fd")
+        for _ in at_each(wait):
+            pass
+        assert os.listdir("/proc/self/fd") == before
+    assert unraisable == []
+
+
+def test_a_soft_wait_without_epoll_leaves_no_descriptor(path, monkeypatch):
+    monkeypatch.delattr(select, "epoll")  # as libraries for greenlets do
+    waiter = holdlock.SoftFileLock(path)
+    with holdlock.SoftFileLock(path):
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(holdlock.Timeout):
+            waiter.acquire(timeout=0.002)
+        assert os.listdir("/proc/self/fd") == before
+
 
 ACQUIRE = {
     "semaphore": lambda path: holdlock.Semaphore(path, 1),

@@ -16,6 +16,8 @@ the kernel does not release the lock when its holder dies: the next process has 
     sleeping until the marker is removed or its owner dies
 ``_kernel``
     system calls that Python lacks
+``_descriptors``
+    descriptors that an exception of a signal handler cannot lose
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
+
+from ._descriptors import Descriptor, own
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -45,18 +47,25 @@ def libc() -> Any:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _call(name: str, *arguments: object) -> int:
-    import ctypes
-
+def _function(name: str) -> Callable[..., int]:
     try:
-        function = getattr(libc(), name)
+        function: Callable[..., int] = getattr(libc(), name)
     except AttributeError:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
-    result = int(function(*arguments))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+    return function
+
+
+def _error() -> OSError:
+    """Why the last call of the C library in this thread failed."""
+    import ctypes
+
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def _call(name: str, *arguments: object) -> None:
+    if _function(name)(*arguments) < 0:
+        raise _error()
 
 
 def exchange(one: str, other: str) -> None:
@@ -99,13 +108,15 @@ def readable(descriptors: Sequence[int], seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def inotify(path: str) -> int:
+def inotify(path: str) -> Descriptor:
     """A descriptor that becomes readable when the file at ``path`` is unlinked or moved."""
-    descriptor = _call("inotify_init1", os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = own(_function("inotify_init1"), os.O_CLOEXEC | os.O_NONBLOCK)
+    if descriptor is None:
+        raise _error()
     try:
         mask = _IN_ATTRIB | _IN_MOVE_SELF | _IN_DELETE_SELF | _IN_CLOSE_WRITE | _IN_DONT_FOLLOW
-        _call("inotify_add_watch", descriptor, os.fsencode(path), mask)
+        _call("inotify_add_watch", descriptor.fileno(), os.fsencode(path), mask)
     except BaseException:
-        os.close(descriptor)
+        descriptor.close()
         raise
     return descriptor

@@ -143,7 +143,7 @@ class SoftFileLock(BaseFileLock):
             descriptor, text = read(self._path())
         except OSError:
             return None
-        os.close(descriptor)
+        descriptor.close()
         return decode(text)
 
     def _acquire(self) -> None:
@@ -192,7 +192,7 @@ class SoftFileLock(BaseFileLock):
             return Timeout(self.lock_file)  # it went away just now
         except OSError as error:
             return Timeout(self.lock_file, f"a marker that cannot be read: {error.strerror}")
-        os.close(descriptor)
+        descriptor.close()
         owner = decode(text)
         if owner is None:
             how = "an owner that recorded no PID; break_lock() removes its marker"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 
+from ._descriptors import opened
 from ._kernel import is_local, readable
 from ._marker import Owner
 
@@ -94,7 +95,7 @@ def is_dead(owner: Owner, directory: str) -> bool:
 def _may_run(owner: Owner) -> bool:
     """Whether the process with this number may be the owner."""
     try:
-        handle = os.pidfd_open(owner.pid)
+        handle = opened(os.pidfd_open, owner.pid)
     except ProcessLookupError:
         return False
     except (OSError, AttributeError):
@@ -102,9 +103,9 @@ def _may_run(owner: Owner) -> bool:
         return _answers(owner.pid) and _same_start(owner)
     try:
         # Readable once every thread has ended; kill(2) would still find the zombie.
-        return not readable([handle], 0) and _same_start(owner)
+        return not readable([handle.fileno()], 0) and _same_start(owner)
     finally:
-        os.close(handle)
+        handle.close()
 
 
 def _answers(pid: int) -> bool:

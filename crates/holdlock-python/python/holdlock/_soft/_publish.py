@@ -11,6 +11,7 @@ import os
 import stat
 
 from .._native import Marker, publish_marker
+from ._descriptors import Descriptor, opened
 from ._marker import LONGEST, encode
 from ._owner import this_process
 
@@ -24,18 +25,18 @@ def publish(path: str, mode: int, *, exact: bool, lock: str | None = None) -> Ma
     return publish_marker(path, mode, exact, encode(this_process()), lock)
 
 
-def read(path: str) -> tuple[int, bytes]:
+def read(path: str) -> tuple[Descriptor, bytes]:
     """A descriptor of the file at ``path``, and its first bytes. FileNotFoundError: there is none.
 
     While the descriptor is open, no other file gets the inode number.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    descriptor = opened(os.open, path, flags)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor.fileno()).st_mode):
             what = "Is a special file, which cannot be a lock's marker"
             raise FileExistsError(errno.EEXIST, what, path)
-        return descriptor, os.read(descriptor, LONGEST + 1)
+        return descriptor, os.read(descriptor.fileno(), LONGEST + 1)
     except BaseException:
-        os.close(descriptor)
+        descriptor.close()
         raise

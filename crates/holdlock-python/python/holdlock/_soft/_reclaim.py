@@ -49,16 +49,16 @@ def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
         if not _is_free(text, path):
             return None
         try:
-            fcntl.flock(judged, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(judged.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None  # another process is taking it over
         except OSError:
             pass  # no flock here; the exchange alone is safe, but slower
-        if not _is_at(path, judged) or _stranded(path, owner):
+        if not _is_at(path, judged.fileno()) or _stranded(path, owner):
             return None
-        return _exchange(path, judged, mode, exact=exact)
+        return _exchange(path, judged.fileno(), mode, exact=exact)
     finally:
-        os.close(judged)
+        judged.close()
 
 
 def _is_free(text: bytes, path: str) -> bool:
@@ -142,7 +142,7 @@ def _stranded(path: str, breaker: Owner | None) -> bool:
             if by_another:
                 continue
             return True
-        os.close(descriptor)
+        descriptor.close()
         if by_another:
             # A process that dies before its exchange leaves its own marker here. What it receives
             # in the exchange may be a holder's, and counts when its own is found at the path.

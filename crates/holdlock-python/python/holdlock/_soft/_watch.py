@@ -15,6 +15,7 @@ from typing import Any
 from weakref import ref
 
 from . import _kernel
+from ._descriptors import Descriptor, opened
 from ._marker import decode
 from ._owner import host
 from ._publish import read
@@ -28,6 +29,8 @@ _MOST = 8
 
 #: The watches that use one. No lock guards it, because an exception of a signal handler could come
 #: before the lock is released: each change is one step, and a watch that is gone leaves by itself.
+#: A reference with this callback is in the set before anything else refers to it: one that was
+#: never hashed could not be once its watch is gone.
 _watching: set[ref[Any]] = set()
 
 os.register_at_fork(after_in_child=_watching.clear)
@@ -42,13 +45,12 @@ class Watch:
     """
 
     def __init__(self, path: str, interval: float) -> None:
-        self.descriptors: list[int] = []
+        self._owned: list[Descriptor] = []
         self.longest = interval
-        self._this = ref(self, _watching.discard)
-        owner, gone = _owner_handle(path)
-        if owner is not None:
-            self.descriptors.append(owner)
         try:
+            owner, gone = _owner_handle(path)
+            if owner is not None:
+                self._owned.append(owner)
             self._watch_marker(path, gone)
         except BaseException:
             self.close()
@@ -57,9 +59,9 @@ class Watch:
     def _watch_marker(self, path: str, gone: bool) -> None:
         if len(_watching) >= _MOST:
             return
-        _watching.add(self._this)
+        _watching.add(ref(self, _watching.discard))
         try:
-            self.descriptors.append(_kernel.inotify(path))
+            self._owned.append(_kernel.inotify(path))
         except FileNotFoundError:
             self.longest = 0.0
         except OSError:
@@ -68,11 +70,15 @@ class Watch:
             if not gone and _kernel.is_local(os.path.dirname(path) or "."):
                 self.longest = max(PATIENCE, self.longest)
 
+    @property
+    def descriptors(self) -> list[int]:
+        return [descriptor.fileno() for descriptor in self._owned]
+
     def close(self) -> None:
         """Ends the watch."""
-        while self.descriptors:
-            os.close(self.descriptors.pop())
-        _watching.discard(self._this)
+        while self._owned:
+            self._owned.pop().close()
+        _watching.discard(ref(self))
 
     def __enter__(self) -> Watch:
         return self
@@ -94,23 +100,23 @@ def wait(path: str, seconds: float, interval: float) -> None:
         _kernel.readable(watch.descriptors, seconds)
 
 
-def _owner_handle(path: str) -> tuple[int | None, bool]:
+def _owner_handle(path: str) -> tuple[Descriptor | None, bool]:
     """A pidfd of the living owner, if there can be one; and whether the owner is gone.
 
     The kernel does not report an owner that is already gone.
     """
     try:
         descriptor, text = read(path)
-        os.close(descriptor)
+        descriptor.close()
         owner = decode(text)
         if owner is None or owner.host != host():
             return None, False
-        handle = os.pidfd_open(owner.pid)
+        handle = opened(os.pidfd_open, owner.pid)
     except ProcessLookupError:
         return None, True
     except (OSError, AttributeError):
         return None, False
-    if _kernel.readable([handle], 0):
-        os.close(handle)
+    if _kernel.readable([handle.fileno()], 0):
+        handle.close()
         return None, True
     return handle, False
