@@ -238,6 +238,7 @@ def test_an_exception_of_a_signal_handler_ends_a_wait_at_once(path, holder, kind
 
 STRIKES = pytest.mark.parametrize("at_each", [at_each_line, at_each_return])
 
+
 @STRIKES
 def test_a_soft_wait_that_is_struck_anywhere_leaves_no_descriptor(path, monkeypatch, at_each):
     unraisable = []
