@@ -254,7 +254,8 @@ def test_a_soft_wait_that_is_struck_anywhere_leaves_no_descriptor(path, monkeypa
         before = os.listdir("/proc/self/fd")
         for _ in at_each(wait):
             pass
-        assert os.listdir("/proc/self/fd") == before
+        # A lock of an earlier test may close its own meanwhile.
+        assert set(os.listdir("/proc/self/fd")) <= set(before)
     assert unraisable == []
 
 
@@ -265,7 +266,7 @@ def test_a_soft_wait_without_epoll_leaves_no_descriptor(path, monkeypatch):
         before = os.listdir("/proc/self/fd")
         with pytest.raises(holdlock.Timeout):
             waiter.acquire(timeout=0.002)
-        assert os.listdir("/proc/self/fd") == before
+        assert set(os.listdir("/proc/self/fd")) <= set(before)
 
 
 ACQUIRE = {
