@@ -166,8 +166,9 @@ pub(crate) const CONFLICTS: &[&str] = &[
     "exec 8<file; flock 8; flock -w inf --verbose file true",
     "exec 8<file; flock 8; flock -s -n file true",
     "exec 8<file; flock 8; flock -n link true",
-    "exec 8<file; flock 8; flock file true & kill -TERM $!; wait $!; echo $?",
-    "exec 8<file; flock 8; flock -w 20 file true & kill -KILL $!; wait $!; echo $?",
+    // Not every time does dash tell that a signal ended what ran in the background.
+    "exec 8<file; flock 8; flock file true & kill -TERM $!; wait $! 2>/dev/null; echo $?",
+    "exec 8<file; flock 8; flock -w 20 file true & kill -KILL $!; wait $! 2>/dev/null; echo $?",
     "exec 8<file; flock 8; flock -u file echo ran",
     "exec 8<file; flock 8; flock -F -n file echo ran",
     "exec 8<file; flock 8; flock -o -w 0.05 file echo ran",
