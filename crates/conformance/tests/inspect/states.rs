@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use holdlock::FileLock;
 use holdlock::inspect::{self, Process, State};
+use holdlock::{Error, FileLock};
 use holdlock_conformance::{Scratch, queue, sys, watchdog};
 
 use crate::tools::{look, one_file, one_holder, stranger};
@@ -64,6 +64,12 @@ fn a_process_whose_first_thread_has_ended_is_still_a_holder() {
     assert_eq!(found.process.pid, holder.pid());
     assert!(found.descriptor.is_some());
     assert_eq!(file.path.as_deref(), Some(&*path));
+
+    std::fs::remove_file(&path).expect("removed");
+    let refused = FileLock::open(&path).and_then(|lock| lock.try_lock().map(drop));
+    let error = refused.expect_err("it holds the lock on the removed file");
+    assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
+    assert_eq!(one_holder(&one_file(&path)).process.pid, holder.pid());
 }
 
 /// Takes the lock and ends, again and again.

@@ -147,7 +147,7 @@ pub(crate) fn path_in_proc(pid: u32, directory: &str, descriptor: u32) -> PathBu
 
 /// A thread of the process other than the first one. If the first thread has ended, /proc shows for
 /// it no open files, although the process continues.
-fn another_thread(pid: u32) -> Option<u32> {
+pub(crate) fn another_thread(pid: u32) -> Option<u32> {
     let mut numbers = directory::numbers(format!("/proc/{pid}/task")).ok()?;
     numbers.find(|number| *number != pid)
 }
@@ -190,15 +190,15 @@ pub(crate) fn is_denied(pid: u32) -> bool {
 
 /// Most programs have their lock files open at these numbers. Trying them takes less time than
 /// listing the directory.
-pub(crate) const USUAL: std::ops::Range<u32> = 3..10;
+const USUAL: std::ops::Range<u32> = 3..10;
 
 /// The locks of a process: all of them, or the locks up to the last of those wanted.
 fn locks(pid: u32, wanted: &[&TableEntry]) -> io::Result<Vec<DescriptorLock>> {
-    if !wanted.is_empty() {
-        let (found, complete) = search(pid, usual_descriptors(pid), wanted)?;
-        if complete {
-            return Ok(found);
-        }
+    // If the first thread has ended, this look may be denied, and the list is not.
+    if !wanted.is_empty()
+        && let Ok((found, true)) = search(pid, usual_descriptors(pid), wanted)
+    {
+        return Ok(found);
     }
     // The highest numbers come first: a process mostly opens its lock files itself, after the files
     // that it has inherited.

@@ -25,7 +25,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::candidates::Candidates;
-use super::descriptors::{self, USUAL};
+use super::descriptors;
 use super::file_id::FileId;
 use super::survey::{self, Survey};
 use super::table::{Kind, TableEntry};
@@ -167,8 +167,12 @@ impl FormerPath<'_> {
             return false;
         }
         let below_its_root = was.strip_prefix("/").unwrap_or(was);
-        let as_we_see_it = Path::new(&format!("/proc/{pid}/root")).join(below_its_root);
-        directory(&as_we_see_it) == Some(self.directory)
+        let as_seen_by = |thread: u32| {
+            directory(&Path::new(&format!("/proc/{thread}/root")).join(below_its_root))
+        };
+        // A first thread that has ended has no root directory.
+        let its = as_seen_by(pid).or_else(|| descriptors::another_thread(pid).and_then(as_seen_by));
+        its == Some(self.directory)
     }
 }
 
@@ -262,16 +266,21 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
 
     /// Looks at the descriptors of a process, until all of `places` are found or ruled out.
     fn look_at(&mut self, pid: u32, file_ids: &mut Vec<FileId>) -> ScanEnd {
-        // Trying the usual numbers takes less time than listing the directory.
+        // Trying the usual numbers takes less time than listing the directory. If the first thread
+        // has ended, none of them is there, or looking is denied; the list knows other threads.
+        let mut seen = Vec::new();
         for (number, fd_link) in descriptors::usual_descriptors(pid) {
             if self.is_over() || self.candidates.are_ruled_out(file_ids) {
                 return ScanEnd::Complete;
             }
             match fs::read_link(fd_link) {
-                Ok(link) => self.examine(pid, number, &link),
+                Ok(link) => {
+                    self.examine(pid, number, &link);
+                    seen.push(number);
+                }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     self.candidates.spend(1);
-                    return ScanEnd::Denied;
+                    break;
                 }
                 Err(_) => self.candidates.spend(1),
             }
@@ -282,12 +291,17 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
             Err(_) if exists(pid) => return ScanEnd::Denied,
             Err(_) => return ScanEnd::Gone,
         };
-        for (number, fd_link) in fd_links.filter(|(number, _)| !USUAL.contains(number)) {
+        for (number, fd_link) in fd_links.filter(|(number, _)| !seen.contains(number)) {
             if self.is_over() || self.candidates.are_ruled_out(file_ids) {
                 break;
             }
             match fs::read_link(fd_link) {
                 Ok(link) => self.examine(pid, number, &link),
+                // Root without CAP_SYS_PTRACE may list the descriptors, but not read their links.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    self.candidates.spend(1);
+                    return ScanEnd::Denied;
+                }
                 Err(_) => self.candidates.spend(1),
             }
         }
