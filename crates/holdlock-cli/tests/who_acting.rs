@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::peers::{has, python};
 use support::terminal::Terminal;
-use support::{Place, Running, wait_for};
+use support::{Place, Running, is_gone, wait_for};
 
 #[test]
 fn a_wait_ends_with_the_release_and_is_in_no_queue() {
@@ -178,6 +178,44 @@ fn our_ancestors_get_no_signal() {
         finished.stderr.contains("has started this command"),
         "{finished:?}"
     );
+}
+
+/// A process that keeps what `holdlock run` has acquired with these words, which has ended.
+fn heir(place: &Place, words: &[&str]) -> (Running, u32) {
+    let script = "exec 9<&0; sh -c 'echo $$; read line <&9' & exit 0";
+    let mut command = place.holdlock(["run", "--exec"]);
+    command.args(words).args(["--", "sh", "-c", script]);
+    let mut taker = Running::start_with_stdin(command);
+    let heir = taker.read_line().parse().expect("a pid");
+    wait_for("the taker to end", || {
+        is_gone(taker.pid().into()).then_some(())
+    });
+    (taker, heir)
+}
+
+#[test]
+fn a_living_holder_stands_for_its_children_also_where_an_heir_keeps_another_share() {
+    let place = Place::new();
+    for words in [["-s", "share"].as_slice(), &["--slots", "2", "slots"]] {
+        let (left, heir) = heir(&place, words);
+        let holder = place.hold(words);
+        let lock = words[words.len() - 1];
+        let asked = place.run(["who", lock]);
+        let inherited = |line: &&str| line.starts_with("  inherited ");
+        let inherited: Vec<&str> = asked.text().lines().filter(inherited).collect();
+        assert_eq!(inherited.len(), 1, "{asked:?}");
+        assert!(inherited[0].contains(&format!(" {heir} ")), "{asked:?}");
+        let sent = place.run(["who", "--json", "--signal", "CONT", "--yes", lock]);
+        let document: Value = serde_json::from_slice(&sent.stdout).unwrap();
+        let signalled = document["signalled"].as_array().expect("numbers");
+        let mut signalled: Vec<Option<u64>> = signalled.iter().map(Value::as_u64).collect();
+        signalled.sort_unstable();
+        let mut expected = [Some(heir.into()), Some(holder.pid().into())];
+        expected.sort_unstable();
+        assert_eq!(signalled, expected, "{words:?}");
+        holder.finish();
+        left.finish();
+    }
 }
 
 /// Acquires the lock, hands the descriptor to another process, and ends. The other process reports

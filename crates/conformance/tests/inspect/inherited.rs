@@ -143,3 +143,46 @@ fn a_process_that_was_sent_the_descriptor_is_a_holder() {
     assert_eq!(holder_pids(&file), [child]);
     assert!(file.locks[0].is_inherited());
 }
+
+/// Holds two slots of a semaphore, as the library locks them; a child keeps both. Then it gives
+/// the second slot up, which the child holds alone.
+const TWO_SLOTS: &str = r#"
+import fcntl, os, signal, struct, sys
+files = [open(sys.argv[1], "a+") for slot in range(2)]
+for slot, file in enumerate(files):
+    fcntl.flock(file, fcntl.LOCK_SH)
+    byte = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 2**62 + 2**21 + slot, 1, 0)
+    fcntl.fcntl(file, 37, byte)
+child = os.fork()
+if child == 0:
+    signal.pause()
+print("ready", flush=True)
+for order in sys.stdin:
+    if order == "close\n":
+        files[1].close()
+    print(child, flush=True)
+"#;
+
+#[test]
+fn each_slot_of_a_process_has_its_own_heirs() {
+    if !has("python3") {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut command = Command::new("python3");
+    command.args(["-c", TWO_SLOTS]).arg(&path);
+    let mut taker = Actor::from_command(command);
+    let child: u32 = taker.ask("close").parse().expect("a pid");
+    let child = Orphan(child);
+    let file = one_file(&path);
+    let mut slots: Vec<(Option<u32>, Vec<u32>)> = Vec::new();
+    for lock in &file.locks {
+        let pids = lock.holders.iter().map(|holder| holder.process.pid);
+        slots.push((lock.slot, pids.collect()));
+    }
+    slots.sort_unstable();
+    let expected = [(Some(0), vec![taker.pid()]), (Some(1), vec![child.0])];
+    assert_eq!(slots, expected, "{file:#?}");
+}

@@ -28,6 +28,20 @@ pub(super) const AREA: Area = Area {
             test: ("inspect", "inherited::a_taker_that_has_passed"),
         },
         Mutant {
+            name: "inspection: a taker stands for those that have inherited its lock",
+            file: "inspect/proc/survey.rs",
+            with: "if mine.iter().any(|(pid, _)| Some(*pid) == entry.pid) {",
+            without: "if false {",
+            test: ("command/who_acting", "a_living_holder_stands_for"),
+        },
+        Mutant {
+            name: "inspection: a slot has its own descriptors",
+            file: "inspect/proc/survey.rs",
+            with: "let Some(its) = self.open.front().and_then(slot) else {",
+            without: "let Some(its) = self.open.front().and_then(slot).filter(|_| false) else {",
+            test: ("inspect", "inherited::each_slot_of_a_process"),
+        },
+        Mutant {
             name: "inspection: the depth in the queue is the turn",
             file: "inspect/proc/table.rs",
             with: "u32::try_from(spaces).unwrap_or(u32::MAX).max(1)",

@@ -31,6 +31,11 @@ impl SlotUsers {
         users
     }
 
+    /// The slot that a process has by this descriptor.
+    pub(super) fn slot(&self, pid: u32, descriptor: u32) -> Option<u32> {
+        self.slots.get(&(pid, descriptor)).copied()
+    }
+
     /// A holder of a slot has two locks, which become one: the shared lock of flock(2) with the
     /// number of the slot. The request at the head has the shared lock already, and is no holder.
     pub(super) fn name_slots(&self, locks: &mut Vec<Lock>) {

@@ -206,7 +206,7 @@ impl Survey {
         let slots = entries.iter().find_map(TableEntry::slot_count);
         entries.retain(|entry| entry.slot_count().is_none());
         let users = SlotUsers::among(&open);
-        let mut locks = self.locks(&entries, open);
+        let mut locks = self.locks(&entries, open, &users);
         users.name_slots(&mut locks);
         let (path, removed, elsewhere) = match location {
             Some(Location {
@@ -248,7 +248,12 @@ impl Survey {
         first
     }
 
-    fn locks(&mut self, entries: &[TableEntry], open: Vec<(u32, DescriptorLock)>) -> Vec<Lock> {
+    fn locks(
+        &mut self,
+        entries: &[TableEntry],
+        open: Vec<(u32, DescriptorLock)>,
+        users: &SlotUsers,
+    ) -> Vec<Lock> {
         let held: Vec<&TableEntry> = entries.iter().filter(|entry| entry.is_held()).collect();
         let mut identical: HashMap<&TableEntry, IdenticalLocks> = HashMap::new();
         for entry in &held {
@@ -259,6 +264,11 @@ impl Survey {
                 identical.open.push_back((pid, lock));
             }
         }
+        for (entry, identical) in &mut identical {
+            // Stable: the processes stay in the order of their numbers.
+            let open = identical.open.make_contiguous();
+            open.sort_by_key(|(pid, _)| Some(*pid) != entry.pid);
+        }
         let any_denied = held.iter().any(|entry| entry.pid.is_none())
             && self.descriptors.denied().into_iter().any(is_denied);
         let mut locks = Vec::with_capacity(held.len());
@@ -267,7 +277,12 @@ impl Survey {
                 continue;
             };
             let first = !std::mem::replace(&mut identical.is_first_shown, true);
-            let mine = identical.take();
+            let mut mine = identical.take(users);
+            // Whether a search has found the heirs of this lock depends on the other locks. They
+            // are left out while the taker has it.
+            if mine.iter().any(|(pid, _)| Some(*pid) == entry.pid) {
+                mine.retain(|(pid, _)| Some(*pid) == entry.pid);
+            }
             let denied = match entry.pid {
                 Some(pid) => matches!(self.descriptors.of(pid), ScanResult::Denied),
                 // Any process may have it.
@@ -367,8 +382,8 @@ impl Survey {
     }
 }
 
-/// Identical locks of a file, and the descriptors that may have them. The kernel does not say which
-/// descriptor has which of these locks.
+/// Identical locks of a file, and the descriptors that may have them, those of the taker first. The
+/// kernel does not say which descriptor has which of these locks.
 #[derive(Default)]
 struct IdenticalLocks {
     /// How many of these locks have no descriptors yet.
@@ -378,15 +393,21 @@ struct IdenticalLocks {
 }
 
 impl IdenticalLocks {
-    /// The descriptors of the next lock: one descriptor, and for the last lock all that remain.
-    fn take(&mut self) -> Vec<(u32, DescriptorLock)> {
+    /// The descriptors of the next lock: those of one slot, or else one descriptor, and for the
+    /// last lock all that remain.
+    fn take(&mut self, users: &SlotUsers) -> Vec<(u32, DescriptorLock)> {
         self.unassigned -= 1;
-        let count = if self.unassigned > 0 {
-            1
-        } else {
-            self.open.len()
+        if self.unassigned == 0 {
+            return self.open.drain(..).collect();
+        }
+        let slot = |(pid, open): &(u32, DescriptorLock)| users.slot(*pid, open.descriptor);
+        let Some(its) = self.open.front().and_then(slot) else {
+            return self.open.pop_front().into_iter().collect();
         };
-        self.open.drain(..count.min(self.open.len())).collect()
+        let open = self.open.drain(..);
+        let (mine, others) = open.partition::<Vec<_>, _>(|open| slot(open) == Some(its));
+        self.open = others.into();
+        mine
     }
 }
 
