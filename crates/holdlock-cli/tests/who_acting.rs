@@ -221,11 +221,14 @@ fn a_living_holder_stands_for_its_children_also_where_an_heir_keeps_another_shar
 /// Acquires the lock, hands the descriptor to another process, and ends. The other process reports
 /// that, and keeps the lock until its standard input ends.
 const HANDED_OVER: &str = r#"
-import fcntl, os, socket, sys
+import fcntl, os, socket, struct, sys
 ours, theirs = socket.socketpair()
 if os.fork() == 0:
     file = open(sys.argv[1], 'a')
-    fcntl.flock(file, fcntl.LOCK_EX)
+    if sys.argv[2:] == ['ofd']:
+        fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0))
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX)
     socket.send_fds(theirs, [b'x'], [file.fileno()])
     os._exit(0)
 message, received, flags, address = socket.recv_fds(ours, 1, 1)
@@ -317,6 +320,42 @@ fn a_process_that_was_handed_a_lock_and_has_a_lease_did_not_take_the_lock() {
     let refused = "only inherited the lock, and was not shown: nothing is sent to it";
     assert!(asked.stderr.contains(refused), "{asked:?}");
     assert_eq!(victim.finish().code(), 0, "it lives");
+}
+
+/// The kernel does not say which process took an OFD lock: the holder may have been handed it.
+#[test]
+fn a_holder_of_an_ofd_lock_is_signalled_only_where_it_was_shown() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let victim = was_handed(&place, "x", &["ofd"]);
+    for form in ["-q", "--json"] {
+        let asked = place.run(["who", form, "--signal", "KILL", "--yes", "./x"]);
+        assert_eq!(asked.code(), 0, "{asked:?}");
+        let refused = "may have only inherited the lock (the kernel does not name the taker of an \
+                       OFD lock), and was not shown: nothing is sent to it";
+        assert!(asked.stderr.contains(refused), "{asked:?}");
+    }
+    let script = "\"$HOLDLOCK\" who --signal KILL ./x; echo code $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("(which may have only inherited the OFD lock)? [y/N]");
+    terminal.press("n\n");
+    terminal.expect("nothing sent");
+    terminal.finish();
+    assert_eq!(victim.finish().code(), 0, "it lives");
+
+    let victim = was_handed(&place, "x", &["ofd"]);
+    let sent = place.run(["who", "--signal", "TERM", "--yes", "--wait", "./x"]);
+    assert_eq!(sent.code(), 0, "{sent:?}");
+    assert_eq!(victim.finish().signal(), Some(15));
+
+    // No other user can open the file of this name.
+    place.run(["run", "L", "true"]);
+    let holder = python(&place, "ofd", "locks/L.lock");
+    let words = ["who", "-q", "--signal", "TERM", "--yes", "--wait", "L"];
+    assert_eq!(place.run(words).code(), 0);
+    assert_eq!(holder.finish().signal(), Some(15));
 }
 
 #[test]

@@ -52,14 +52,15 @@ yourself, use `holdlock run`. `holdlock wait` does the same for several locks.
 
 A line `inherited` is a holder that did not acquire the lock itself: a process that did
 has started it, or has handed the open file to it. Every user who can open the lock file
-can hand it to another process.
+can hand it to another process. For OFD locks (KIND `ofd`) the kernel does not say which
+process acquired them: their holders have `holds`.
 
 --signal names the holders and asks on the terminal. Just before it sends the signal, it
 checks that each is still the process that was shown and still holds the lock. It sends
 nothing to waiters, to this command, or to the processes that started this command. With
 --yes and -q or --json, which show no process first, it skips holders that only
-inherited the lock, unless LOCK is a name in a lock directory that is closed to other
-users (not with --system).
+inherited the lock, or may have (OFD locks), unless LOCK is a name in a lock directory
+that is closed to other users (not with --system).
 
 If LOCK is a URL, or a name while HOLDLOCK_ENGINE has one, `who` shows the holders and
 waiters of all hosts. --break TOKEN ends the hold of the holder that has this token, and
@@ -77,7 +78,7 @@ path cannot be looked at: standard error has the reason then, and the exit code 
   files[].slots (how many, or null)
   files[].locks[]: kind, mode, slot (or null), range: start, end (null is the end of the file);
     taker, inherited (other processes than the taker hold it), holders[]: descriptor,
-    process, inherited (did not acquire the lock itself)
+    process, inherited (did not acquire the lock itself; false for kind ofd: unknown)
   files[].waiters[]: kind, mode, range, for_slot, turn, descriptor, process
   jobs[]: holder (pid), processes[] (started by the holder, and still running)
   process: PROCESS_FIELDS

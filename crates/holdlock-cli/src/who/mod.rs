@@ -88,7 +88,7 @@ pub(crate) fn who(settings: Settings) -> Outcome {
     if let Some(signal) = settings.signal {
         let consent = match (settings.yes, settings.form) {
             (false, _) => Consent::Asked,
-            // The holders that only inherited the lock were shown and marked.
+            // The holders were shown, and those that only inherited the lock were marked.
             (true, Form::Text) => Consent::Given,
             // No other user could have opened the file and handed it to a stranger.
             (true, _) if is_private => Consent::Given,

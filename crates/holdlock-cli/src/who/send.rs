@@ -7,7 +7,8 @@
 //!
 //! Not every holder has acquired the lock itself: a user who can open a lock file can acquire the
 //! lock and hand the descriptor to a process of another user, which then keeps the lock. Such a
-//! process gets a signal only if the user has seen that it only inherited the lock.
+//! process gets a signal only if the user has seen that it only inherited the lock. The kernel does
+//! not name the taker of an OFD lock, so any holder of one may be such a process.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::signal::name;
-use super::view::View;
+use super::view::{Origin, View};
 use crate::exit::{self, Failure};
 use crate::show::text;
 
@@ -37,7 +38,7 @@ pub(super) enum Consent {
 /// A holder that was shown.
 struct Target<'v> {
     process: &'v Process,
-    inherited: bool,
+    origin: Origin,
     pid: Pid,
     handle: OwnedFd,
 }
@@ -97,17 +98,20 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     let is_proc_ours = inspect::is_proc_ours();
     let mut targets = Vec::new();
     for process in view.holders() {
-        let inherited = view.only_inherited(process);
+        let origin = view.origin(process);
         let refused = if !is_proc_ours {
             "has another number here, because /proc belongs to another PID namespace"
         } else if process.pid == us || family.contains(&process.pid) {
             "has started this command (or is this command)"
-        } else if inherited && consent == Consent::ToTakers {
+        } else if origin == Origin::Inherited && consent == Consent::ToTakers {
             "only inherited the lock, and was not shown"
+        } else if origin == Origin::Unknown && consent == Consent::ToTakers {
+            "may have only inherited the lock (the kernel does not name the taker of an OFD lock), \
+             and was not shown"
         } else if let Some((pid, handle)) = identified(process) {
             targets.push(Target {
                 process,
-                inherited,
+                origin,
                 pid,
                 handle,
             });
@@ -140,10 +144,10 @@ fn is_same_start(before: SystemTime, now: SystemTime) -> bool {
 
 /// A holder in the question.
 fn called(target: &Target<'_>) -> String {
-    let how = if target.inherited {
-        " (which only inherited the lock)"
-    } else {
-        ""
+    let how = match target.origin {
+        Origin::Taken => "",
+        Origin::Unknown => " (which may have only inherited the OFD lock)",
+        Origin::Inherited => " (which only inherited the lock)",
     };
     text::process(target.process) + how
 }

@@ -16,6 +16,17 @@ pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
 }
 
+/// Whether a holder took its lock itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It took at least one of its locks.
+    Taken,
+    /// The kernel does not name the takers of OFD locks.
+    Unknown,
+    /// Other processes took all of its locks.
+    Inherited,
+}
+
 /// Whether a lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -114,15 +125,21 @@ impl View {
         found
     }
 
-    /// Whether a holder has inherited all of its locks. A lease is no lock.
-    pub(super) fn only_inherited(&self, process: &Process) -> bool {
+    /// Whether a holder took its locks itself. A lease is no lock.
+    pub(super) fn origin(&self, process: &Process) -> Origin {
         let locks = self.locks().filter(|lock| lock.kind != Kind::Lease);
-        let mut kept = locks.flat_map(|lock| {
-            let holders = lock.holders.iter();
-            let its = holders.filter(|holder| holder.process.pid == process.pid);
-            its.map(move |holder| lock.was_passed_to(holder))
+        let not_passed_on = locks.filter(|lock| {
+            let mut holders = lock.holders.iter();
+            holders.any(|it| it.process.pid == process.pid && !lock.was_passed_to(it))
         });
-        kept.all(|inherited| inherited)
+        let kinds: Vec<Kind> = not_passed_on.map(|lock| lock.kind).collect();
+        if kinds.is_empty() {
+            Origin::Inherited
+        } else if kinds.iter().all(|kind| *kind == Kind::Ofd) {
+            Origin::Unknown
+        } else {
+            Origin::Taken
+        }
     }
 }
 

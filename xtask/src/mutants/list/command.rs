@@ -229,9 +229,16 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "who --signal: to no process that was not shown",
             file: "who/send.rs",
-            with: "} else if inherited && consent == Consent::ToTakers {",
+            with: "} else if origin == Origin::Inherited && consent == Consent::ToTakers {",
             without: "} else if false {",
             test: ("command/who_acting", "a_process_that_was_handed"),
+        },
+        Mutant {
+            name: "who --signal: to no holder of an OFD lock that was not shown",
+            file: "who/send.rs",
+            with: "} else if origin == Origin::Unknown && consent == Consent::ToTakers {",
+            without: "} else if false {",
+            test: ("command/who_acting", "a_holder_of_an_ofd_lock"),
         },
         Mutant {
             name: "who --signal: the user is asked",
