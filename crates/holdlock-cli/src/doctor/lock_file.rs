@@ -93,6 +93,12 @@ fn opened(path: &Path) -> Finding {
                 format!("let its owner or root run: chmod a+r {}", path.display()),
             ),
         },
+        // O_NONBLOCK: otherwise open(2) would wait. The kernel ends a lease that a program keeps.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let found = "another program has a lease on it: a request waits until the lease ends, \
+                         after 45 s at most (fs.lease-break-time)";
+            Finding::warning("lock-file", found).remedy("use a file that has no other use")
+        }
         Err(error) => {
             let found = format!("it cannot be opened: {}", reason(&error));
             Finding::not_safe("lock-file", found).remedy("choose another file")

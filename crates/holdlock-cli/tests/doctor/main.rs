@@ -15,7 +15,7 @@ use std::process::Command;
 use holdlock::{Family, LockOptions};
 use serde_json::Value;
 
-use support::peers::skipped;
+use support::peers::{has, python, skipped};
 use support::{Finished, Place, Running};
 
 fn is_root() -> bool {
@@ -184,6 +184,18 @@ fn a_lock_file_that_is_no_plain_file_is_reported() {
     std::fs::hard_link(place.join("there"), place.join("other")).unwrap();
     let (_, findings) = examine(&place, &["./there"]);
     findings.expect("hard-links", "note", "2 names");
+}
+
+#[test]
+fn a_lease_is_named() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let _lease = python(&place, "lease", "x");
+    let (code, findings) = examine(&place, &["./x"]);
+    assert_eq!(code, 0);
+    findings.expect("lock-file", "warning", "another program has a lease on it");
 }
 
 #[test]
