@@ -91,7 +91,8 @@ pub(crate) struct Terms<'r> {
 pub enum Limit {
     /// Not at all.
     Never,
-    /// For this time, which begins with the request.
+    /// For this time, which begins when the request finds that the lock is not free: see
+    /// [`Request::timeout`].
     For(Duration),
     /// Until this instant.
     Until(Instant),
@@ -154,8 +155,8 @@ impl<W: OnWait> Request<W> {
     }
 
     /// Wait for at most `timeout`, counted from the moment at which the request finds that the lock
-    /// is not free. After that: [`Error::TimedOut`](crate::Error::TimedOut), also if `timeout` is
-    /// zero.
+    /// is not free (for a lock between hosts: from the call). After that:
+    /// [`Error::TimedOut`](crate::Error::TimedOut), also if `timeout` is zero.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::For(timeout);
         self
