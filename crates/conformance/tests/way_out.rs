@@ -87,6 +87,11 @@ fn a_callback_of_another_process_is_a_way_out() {
 #[test]
 fn a_child_that_has_inherited_the_lock_is_a_way_out() {
     goes_on(&[&["Process/Heir", "Process"], &["Bare/Heir", "Thread"]]);
+    // A thread with a descriptor table of its own, which /proc/PID/fd does not show.
+    goes_on(&[
+        &["Process/HeirThread", "Process"],
+        &["Bare/HeirThread", "Thread"],
+    ]);
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
@@ -110,6 +112,29 @@ fn hold(
             let child = sys::fork(|| {
                 thread::sleep(OUT_AFTER);
                 i32::from(sys::flock(&own, libc::LOCK_UN).is_err())
+            });
+            let outcome = want();
+            child.wait();
+            outcome
+        }
+        Some(WayOut::HeirThread) => {
+            let own = locked(own.path())?;
+            talk.held();
+            talk.go();
+            let child = sys::fork(|| {
+                let apart = Barrier::new(2);
+                let unlocks = || {
+                    sys::own_descriptor_table();
+                    apart.wait();
+                    thread::sleep(OUT_AFTER);
+                    i32::from(sys::flock(&own, libc::LOCK_UN).is_err())
+                };
+                thread::scope(|scope| {
+                    let thread = scope.spawn(unlocks);
+                    apart.wait();
+                    sys::close(own.as_raw_fd());
+                    thread.join().expect("no panic")
+                })
             });
             let outcome = want();
             child.wait();

@@ -39,6 +39,8 @@ pub enum WayOut {
     Callback,
     /// A child has inherited the lock and releases it.
     Heir,
+    /// As `Heir`, but only one of the child's threads has the descriptor.
+    HeirThread,
     /// Another thread has the lock by a guard, and releases it.
     Guard,
     /// Another thread gets the guard and drops it.
@@ -59,12 +61,13 @@ const KINDS: [Kind; 7] = [
     Kind::Parents,
 ];
 
-const WAYS: [WayOut; 9] = [
+const WAYS: [WayOut; 10] = [
     WayOut::Limit,
     WayOut::Token,
     WayOut::Alarm,
     WayOut::Callback,
     WayOut::Heir,
+    WayOut::HeirThread,
     WayOut::Guard,
     WayOut::Owned,
     WayOut::Std,
@@ -83,11 +86,11 @@ impl Kind {
     }
 
     fn can(self, way: WayOut) -> bool {
-        use WayOut::{Alarm, Child, Guard, Heir, Limit, Owned, Std, Token};
+        use WayOut::{Alarm, Child, Guard, Heir, HeirThread, Limit, Owned, Std, Token};
         match self {
             Kind::Thread | Kind::Sharing => matches!(way, Limit | Token | Guard | Owned | Std),
             Kind::Process => way != Child,
-            Kind::Bare => matches!(way, Alarm | Heir | Std),
+            Kind::Bare => matches!(way, Alarm | Heir | HeirThread | Std),
             Kind::Flock => way == Limit,
             Kind::Parent => false,
             Kind::Parents => way == Child,

@@ -18,7 +18,7 @@ pub use fork::{Child, bare_fork, fork, take_a_mutex_at_fork, while_forks_wait};
 pub use holdlock_test_support::signal::{kill, kill_group};
 pub use process::{
     Resource, become_real_time, die_with_parent, end_thread, is_root, limit, on_the_last_cpu,
-    sleep_until_killed, thread_id, umask,
+    own_descriptor_table, sleep_until_killed, thread_id, umask,
 };
 pub use signals::{
     SIGNALS, SignalReader, block, block_real_time_signals, count_signals,

@@ -45,6 +45,12 @@ pub fn sleep_until_killed() -> i32 {
     }
 }
 
+/// Gives this thread a copy of the process's descriptor table, for itself.
+pub fn own_descriptor_table() {
+    // SAFETY: takes no pointers.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
+}
+
 /// Ends this thread alone, even if it is the first thread of the process.
 pub fn end_thread() -> ! {
     // SAFETY: takes no pointers. What the thread has on its stack stays as it is: nobody else

@@ -63,6 +63,13 @@ pub(super) const AREA: Area = Area {
             test: ("way_out", "a_child_that_has"),
         },
         Mutant {
+            name: "a thread with a descriptor table of its own may release a lock",
+            file: "inspect/proc/descriptors.rs",
+            with: "ScanResult::Seen(open) if open.is_empty() && has_unseen_descriptors(*pid) => {",
+            without: "ScanResult::Seen(open) if false && has_unseen_descriptors(*pid) => {",
+            test: ("way_out", "a_child_that_has"),
+        },
+        Mutant {
             name: "a parent may wait for another child",
             file: "inspect/certain.rs",
             with: "(is_only || names_its_child(parent, child)) && no_timer(parent)",

@@ -14,7 +14,7 @@ use super::table::{self, TableEntry};
 use super::{ancestors, parallel, proc_file, process};
 use crate::inspect::snapshot::OpenLock;
 use crate::sys::directory;
-use crate::sys::process::exists;
+use crate::sys::process::{exists, have_different_descriptors};
 
 /// A lock on a file that a process has open by a descriptor.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct DescriptorLock {
 pub(crate) enum ScanResult {
     /// The locks of the process. All of them, unless the look was for certain locks only.
     Seen(Vec<DescriptorLock>),
-    /// The process belongs to another user, or is hidden.
+    /// The process belongs to another user, or is hidden, or not all of its descriptors were seen.
     Denied,
     /// There is no such process, or it is a zombie.
     Gone,
@@ -80,7 +80,12 @@ impl Descriptors {
     /// /proc. All copies of a descriptor have the same link.
     pub(crate) fn look_for_copies(&mut self, links: &HashSet<PathBuf>) {
         let pids: Vec<u32> = process::pids().collect();
-        let looks = parallel::map(&pids, |pid| scan_result(*pid, copies(*pid, links)));
+        let looks = parallel::map(&pids, |pid| match scan_result(*pid, copies(*pid, links)) {
+            ScanResult::Seen(open) if open.is_empty() && has_unseen_descriptors(*pid) => {
+                ScanResult::Denied
+            }
+            look => look,
+        });
         self.known.extend(pids.into_iter().zip(looks));
     }
 
@@ -143,6 +148,14 @@ pub(crate) fn path_in_proc(pid: u32, directory: &str, descriptor: u32) -> PathBu
         return first;
     }
     another_thread(pid).map_or(first, of)
+}
+
+/// Whether a thread of the process has a descriptor table of its own (unshare(2) with CLONE_FILES),
+/// which /proc/PID/fd does not show.
+fn has_unseen_descriptors(pid: u32) -> bool {
+    let threads = directory::numbers(format!("/proc/{pid}/task"));
+    let mut threads = threads.into_iter().flatten();
+    threads.any(|thread| thread != pid && have_different_descriptors(pid, thread))
 }
 
 /// A thread of the process other than the first one. If the first thread has ended, /proc shows for

@@ -12,6 +12,15 @@ pub(crate) fn exists(pid: u32) -> bool {
     sent == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
+/// Whether two threads are known to have different descriptor tables: kcmp(2), which the kernel may
+/// lack or refuse.
+pub(crate) fn have_different_descriptors(one: u32, other: u32) -> bool {
+    const KCMP_FILES: libc::c_int = 2;
+    // SAFETY: takes no pointers, and changes nothing.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0_u64, 0_u64) };
+    order > 0
+}
+
 /// The number of this process's effective user.
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: takes nothing and cannot fail.
