@@ -109,6 +109,60 @@ def test_greenlets_exclude_one_another(path, run, kind, share):
     run(EXCLUDE, path, kind, share)
 
 
+SOFT = """
+options = {"thread_local": "mutex"} if share == "mutex" else {"is_singleton": True}
+one = SoftFileLock(sys.argv[1], **options)
+inside, most, turns = 0, 0, 0
+
+def work(number):
+    global inside, most, turns
+    lock = one
+    if number % 3 == 0 or share == "an object each":
+        lock = SoftFileLock(sys.argv[1])
+    for _ in range(20):
+        with lock:
+            inside += 1
+            most = max(most, inside)
+            sleep(random.random() * 0.002)
+            inside -= 1
+            turns += 1
+        sleep(random.random() * 0.002)
+
+wait([spawn(work, number) for number in range(6)])
+assert (most, turns) == (1, 120), (most, turns)
+"""
+
+
+@LIBRARIES
+@pytest.mark.parametrize("share", ["mutex", "singleton", "an object each"])
+@pytest.mark.parametrize("imported", ["before the patch", "after the patch"])
+def test_greenlets_with_soft_locks_exclude_one_another(path, library, share, imported):
+    skip_without(library)
+    names = f"import random, sys\nfrom holdlock import SoftFileLock\nshare = {share!r}\n"
+    head = GEVENT if library == "gevent" else EVENTLET
+    program = names + head if imported == "before the patch" else head + names
+    words = [sys.executable, "-c", program + SOFT, path]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0 and not ended.stderr, ended.stderr
+
+
+HELD = """
+import sys
+from holdlock import SoftFileLock
+held = SoftFileLock(sys.argv[1])
+held.acquire()
+"""
+
+
+@LIBRARIES
+def test_a_soft_lock_that_is_held_at_the_patch_is_released_by_its_greenlet(path, library):
+    skip_without(library)
+    made = "SoftFileLock(sys.argv[1] + '.other')\nheld.release()\nassert not held.is_locked\n"
+    program = HELD + (GEVENT if library == "gevent" else EVENTLET) + made
+    ended = subprocess.run([sys.executable, "-c", program, path], timeout=120)
+    assert ended.returncode == 0 and not os.path.exists(path)
+
+
 WAIT = """
 import sys, time
 from holdlock import CancelToken, Cancelled, Deadlock, FileLock, Timeout

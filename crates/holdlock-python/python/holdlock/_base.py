@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import RLock, get_ident
 from abc import abstractmethod
 from functools import partial
 
-from . import _log, _options
+from . import _context, _log, _options
 from ._context import (
     Acquisition,
     FileLockContext,
@@ -23,7 +22,6 @@ from ._context import (
     ThreadContexts,
     begin_wait,
     end_wait,
-    this_thread,
 )
 from ._attributes import LockAttributes
 from ._errors import Cancelled, Deadlock, Timeout
@@ -67,7 +65,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     ) -> None:
         _options.keep(self, options)
         self._pid = os.getpid()
-        self._gate = RLock()
+        self._gate = _context.make_gate()
         self._thread_local = thread_local
         self._inherited = False
         self._make_context = partial(
@@ -171,7 +169,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
             raise
 
     def _acquire_alone(self, context: FileLockContext) -> bool:
-        me = get_ident()
+        me = _context.get_ident()
         if context.lock_file_fd is not None:
             if self._thread_local == "mutex" and context.owner != me:
                 return False
@@ -243,7 +241,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
 
     def _refuse_own_lock(self) -> None:
         """Raises Deadlock if this thread holds the lock by another object."""
-        other = this_thread.taken.get(self._real_path())
+        other = _context.this_thread.taken.get(self._real_path())
         if other is not None and other is not self and other.is_locked:
             raise Deadlock(
                 f"Deadlock: lock '{printable(self.lock_file)}' is already held by this "
@@ -264,7 +262,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
 
     def _note(self, context: FileLockContext) -> None:
         global _live
-        this_thread.taken[self._real_path()] = self
+        _context.this_thread.taken[self._real_path()] = self
         if _live is None:
             import atexit
             from weakref import WeakSet
@@ -299,7 +297,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     def _release_counted(self, context: FileLockContext, force: bool) -> None:
         if context.lock_file_fd is None:
             return
-        if self._thread_local == "mutex" and context.owner != get_ident() and not force:
+        if self._thread_local == "mutex" and context.owner != _context.get_ident() and not force:
             raise RuntimeError(f"lock '{printable(self.lock_file)}' is held by another thread")
         if context.lock_counter > 1 and not force:
             context.lock_counter -= 1
@@ -328,7 +326,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     def _after_fork(self) -> None:
         """In a child of fork: forgets what the parent has."""
         if self._pid != os.getpid():
-            self._gate = RLock()
+            self._gate = _context.make_gate()
             held = [one for one in self._contexts.every() if one.lock_file_fd is not None]
             self._inherited = self._inherited or bool(held)
             settings = self._context
@@ -346,7 +344,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     def _is_held_by_another_thread(self) -> bool:
         """Whether a thread that is still running holds what the threads share."""
         owner = self._context.owner
-        return owner != get_ident() and owner in sys._current_frames()
+        return owner != _context.get_ident() and owner in sys._current_frames()
 
     def __del__(self) -> None:
         # While the interpreter ends, modules may be gone already; the process releases the lock.

@@ -7,8 +7,8 @@ attributes may be out of date, and are checked against it.
 
 from __future__ import annotations
 
+import _thread
 import itertools
-from _thread import _local, get_ident
 from _weakref import ref
 
 TYPE_CHECKING = False
@@ -72,24 +72,47 @@ class _Thread:
         self.number = next(_Thread.numbers)
 
 
-class _ThisThread(_local):
-    def __init__(self) -> None:
-        self.thread = _Thread()
-        #: The contexts whose locks this thread releases for ended threads, by lock.
-        self.stand_ins: dict[int, FileLockContext] = {}
-        self._taken: WeakValueDictionary[str, Any] | None = None
+def _by_thread() -> Any:
+    """An object with a state for each thread; for each greenlet, if ``_local`` is patched."""
 
-    @property
-    def taken(self) -> WeakValueDictionary[str, Any]:
-        """The locks that this thread has acquired last, by path. It may have released them."""
-        if self._taken is None:
-            from weakref import WeakValueDictionary
+    class ThisThread(_thread._local):
+        def __init__(self) -> None:
+            self.thread = _Thread()
+            #: The contexts whose locks this thread releases for ended threads, by lock.
+            self.stand_ins: dict[int, FileLockContext] = {}
+            self._taken: WeakValueDictionary[str, Any] | None = None
 
-            self._taken = WeakValueDictionary()
-        return self._taken
+        @property
+        def taken(self) -> WeakValueDictionary[str, Any]:
+            """The locks that this thread has acquired last, by path. It may have released them."""
+            if self._taken is None:
+                from weakref import WeakValueDictionary
+
+                self._taken = WeakValueDictionary()
+            return self._taken
+
+    return ThisThread()
 
 
-this_thread = _ThisThread()
+# Other modules read these three from here at each use: see :func:`adapt_to_greenlets`.
+this_thread = _by_thread()
+get_ident = _thread.get_ident
+#: Makes a lock for the threads that share an object.
+make_gate: Callable[[], Any] = _thread.RLock
+
+
+def adapt_to_greenlets() -> None:
+    """Takes greenlets for threads from now on: a library has patched Python's threads.
+
+    The program may have imported this module before. The caller keeps what it holds.
+    """
+    global this_thread, get_ident, make_gate
+    import threading
+
+    greenlets = _by_thread()
+    greenlets.__dict__.update(this_thread.__dict__)
+    # A gate of native threads would let two greenlets of a thread pass.
+    this_thread, get_ident, make_gate = greenlets, _thread.get_ident, threading.RLock
 
 
 class SharedContext:
@@ -119,7 +142,7 @@ class ThreadContexts(SharedContext):
         self._contexts: dict[int, tuple[ref[_Thread], FileLockContext]] = {}
 
     def current(self) -> FileLockContext:
-        stand_in = this_thread.stand_ins.get(id(self))
+        stand_in: FileLockContext | None = this_thread.stand_ins.get(id(self))
         # It counts only while it holds the lock, even if an exception has left it here.
         if stand_in is not None and stand_in.lock_file_fd is not None:
             return stand_in

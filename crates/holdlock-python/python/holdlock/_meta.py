@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABCMeta
-from _thread import RLock
 
-from . import _options
+from . import _context, _options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,11 +99,14 @@ def current_greenlet() -> TaskRecord | None:
 
 def notice_greenlets() -> None:
     """Adapts the locks, if the program uses greenlets as threads."""
-    global _adapted
+    global _adapted, _making
     if not _adapted and "greenlet" in sys.modules:
         from . import _file_lock, _greenlets
 
-        _adapted = _greenlets.adapt(_file_lock.FileLock)
+        if _greenlets.adapt(_file_lock.FileLock):
+            _context.adapt_to_greenlets()
+            _making = _context.make_gate()
+            _adapted = True
 
 
 def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
@@ -183,7 +185,7 @@ def _signature(cls: FileLockMeta) -> Signature:
     return Signature(parameters)
 
 
-_making = RLock()
+_making = _context.make_gate()
 #: The classes that have singletons.
 _classes: list[FileLockMeta] = []
 
@@ -251,7 +253,7 @@ def _for_ever(timeout: float) -> bool:
 
 def _after_fork_in_child() -> None:
     global _making
-    _making = RLock()
+    _making = _context.make_gate()
     # A child makes its own singletons: it could not acquire what the parent holds by the old ones.
     for cls in _classes:
         del cls._singletons
