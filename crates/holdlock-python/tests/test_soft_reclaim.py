@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -214,11 +215,35 @@ def test_a_wrong_exchange_is_undone(
         assert [entry.name for entry in path.parent.iterdir()] == ["job.lock"]
 
 
-def test_where_names_cannot_be_exchanged_the_marker_stays(
+def test_a_file_that_was_exchanged_wrongly_returns_even_if_our_marker_was_removed(
     path: Path, dead: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A stranger's file comes to the path before our exchange, and our marker goes after it."""
+    path.write_bytes(encode(dead))
+    exchange = _kernel.exchange
+
+    def late(one: str, other: str) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        path.write_text("a stranger's")
+        exchange(one, other)
+        path.unlink()
+
+    monkeypatch.setattr(_kernel, "exchange", late)
+    with pytest.raises(Timeout):
+        SoftFileLock(path, timeout=0).acquire()
+    assert path.read_text() == "a stranger's"
+    assert [entry.name for entry in path.parent.iterdir()] == ["job.lock"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
+def test_where_names_cannot_be_exchanged_the_marker_stays(
+    path: Path, dead: Owner, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """EPERM: the directory is sticky, and the marker another user's."""
+
     def refuse(one: str, other: str) -> None:
-        raise OSError(22, "Invalid argument")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(_kernel, "exchange", refuse)
     path.write_bytes(encode(dead))

@@ -14,6 +14,7 @@ from typing import Any, Callable, Sequence
 from ._descriptors import Descriptor, own
 
 _AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
 _IN_ATTRIB = 0x004
@@ -70,16 +71,19 @@ def _call(name: str, *arguments: object) -> None:
 
 def exchange(one: str, other: str) -> None:
     """Exchanges two files in one step: renameat2(2) with RENAME_EXCHANGE."""
+    _rename(one, other, _RENAME_EXCHANGE)
+
+
+def move(old: str, new: str) -> None:
+    """Renames a file; FileExistsError: another one has the new name."""
+    _rename(old, new, _RENAME_NOREPLACE)
+
+
+def _rename(old: str, new: str, flags: int) -> None:
     import ctypes
 
-    _call(
-        "renameat2",
-        _AT_FDCWD,
-        os.fsencode(one),
-        _AT_FDCWD,
-        os.fsencode(other),
-        ctypes.c_uint(_RENAME_EXCHANGE),
-    )
+    names = _AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new)
+    _call("renameat2", *names, ctypes.c_uint(flags))
 
 
 def is_local(directory: str) -> bool:

@@ -31,7 +31,14 @@ from ._publish import publish, read
 #: How often a wrong exchange is undone. Each time another process was quicker.
 _ATTEMPTS = 2000
 
-_REFUSALS = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP)
+_REFUSALS = (
+    errno.ENOENT,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EXDEV,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+)
 
 
 def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
@@ -89,7 +96,8 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | Non
             os.unlink(aside)
             taken = True
     except OSError as error:
-        # The marker is gone; or the file system cannot exchange (NFS), and the marker stays.
+        # The marker is gone. Or the file system cannot exchange (NFS), or the directory is sticky
+        # and the marker another user's, and it stays.
         if error.errno not in _REFUSALS:
             raise
     finally:
@@ -99,11 +107,20 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | Non
 
 
 def _put_back(path: str, aside: str, ours: Marker) -> None:
-    """Exchanges the two files until our own marker is the one that lies aside."""
+    """Exchanges the two files until our own marker is the one that lies aside.
+
+    If our marker was removed from the path, moves the other file there.
+    """
     for _ in range(_ATTEMPTS):
         if _is_at(aside, ours.fileno()):
             return
-        _kernel.exchange(aside, path)
+        try:
+            _kernel.exchange(aside, path)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                _kernel.move(aside, path)
+            if not os.path.lexists(aside):
+                return
         if _is_at(aside, ours.fileno()):
             return
         time.sleep(0.0005)
