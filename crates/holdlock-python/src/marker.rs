@@ -233,6 +233,14 @@ fn link_nameless(file: &File, path: &Path) -> rustix::io::Result<()> {
 fn fill(file: &File, mode: Mode, exact: bool, text: &[u8]) -> io::Result<()> {
     if exact {
         rustix::fs::fchmod(file, mode)?;
+    } else {
+        // Others take a marker that its owner cannot write for a file that is no marker. (Some
+        // network file systems report mode 0 for a new file.)
+        let needed = Mode::RUSR | Mode::WUSR;
+        let given = Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
+        if !given.is_empty() && !given.contains(needed) {
+            let _ = rustix::fs::fchmod(file, given | needed);
+        }
     }
     // One write: a full disk may take a part of the text.
     if rustix::io::write(file.as_fd(), text)? != text.len() {

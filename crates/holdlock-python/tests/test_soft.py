@@ -182,6 +182,10 @@ def test_nobody_else_may_write_a_marker(path: Path) -> None:
         os.umask(0o077)
         with SoftFileLock(path, mode=0o640):
             assert path.stat().st_mode & 0o777 == 0o640
+        # The owner's bits show others that it is a marker.
+        os.umask(0o222)
+        with SoftFileLock(path), pytest.raises(Timeout):
+            SoftFileLock(path, timeout=0.01).acquire()
     finally:
         os.umask(before)
 
