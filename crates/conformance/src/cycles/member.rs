@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -122,17 +123,19 @@ fn hold(
             talk.held();
             talk.go();
             let child = sys::fork(|| {
-                let apart = Barrier::new(2);
+                let (apart, looked) = (AtomicBool::new(false), Barrier::new(2));
                 let unlocks = || {
-                    sys::own_descriptor_table();
-                    apart.wait();
+                    apart.store(sys::own_descriptor_table(), Ordering::Relaxed);
+                    looked.wait();
                     thread::sleep(OUT_AFTER);
                     i32::from(sys::flock(&own, libc::LOCK_UN).is_err())
                 };
                 thread::scope(|scope| {
                     let thread = scope.spawn(unlocks);
-                    apart.wait();
-                    sys::close(own.as_raw_fd());
+                    looked.wait();
+                    if apart.load(Ordering::Relaxed) {
+                        sys::close(own.as_raw_fd());
+                    }
                     thread.join().expect("no panic")
                 })
             });

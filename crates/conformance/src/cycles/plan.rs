@@ -39,7 +39,7 @@ pub enum WayOut {
     Callback,
     /// A child has inherited the lock and releases it.
     Heir,
-    /// As `Heir`, but only one of the child's threads has the descriptor.
+    /// As `Heir`, but only one of the child's threads has the descriptor, if the kernel allows it.
     HeirThread,
     /// Another thread has the lock by a guard, and releases it.
     Guard,
